@@ -212,3 +212,51 @@ assert threading.active_count() == threads, threading.enumerate()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it counts in /proc what is open")
+@pytest.mark.usefixtures("each_loop")
+@pytest.mark.parametrize("fake", ["FakeSMTP(clock=ManualClock())", "FakeFTP()", "FakeHTTP(tls='none')"])
+def test_wherever_it_comes_amid_the_start_of_a_fixture_nothing_is_left(fake):
+    """Such a fake starts in this thread, since somebody keeps its runner. Two hundred times, at moments drawn by a seed."""
+    code = f"""
+import gc, os, random, signal, threading
+from notnow import FakeFTP, FakeHTTP, FakeSMTP
+from notnow.clock import ManualClock
+from notnow.servers.base.runner import Runner
+
+def press(*_):
+    raise KeyboardInterrupt
+
+def opened():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+threads = threading.active_count()
+runner = Runner.acquire()
+signal.signal(signal.SIGALRM, press)
+draw, hits, before = random.Random(1), 0, None
+for _ in range(4000):
+    fake = {fake}
+    fake._bridge.kept, listens = runner, False
+    try:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.00001, 0.0006))
+        fake.start()
+        listens = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        hits += not listens
+    assert fake.running == listens
+    fake.stop()
+    assert not getattr(fake.clock, "_servers", None)
+    before = before or opened()
+    if hits == 200:
+        break
+assert hits > 20, f"only {{hits}} came amid it"
+assert opened() == before
+assert runner.users == 1
+runner.release()
+assert threading.active_count() == threads, threading.enumerate()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -251,7 +251,8 @@ class ManualClock(Clock):
         self._servers.append(server)
 
     def part(self, server: Timed) -> None:
-        self._servers.remove(server)
+        if server in self._servers:
+            self._servers.remove(server)
 
     @property
     def due(self) -> float | None:

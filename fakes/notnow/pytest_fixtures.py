@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _started(config: pytest.Config, fake: Fake, path: Path) -> Fake:
-    fake._kept = config.stash[pytest_run.ENVIRONMENT].runner()
+    fake._bridge.kept = config.stash[pytest_run.ENVIRONMENT].runner()
     fake._find = lambda name, **knobs: pytest_run.places_of(config).find(path, name, knobs)
     return fake.start()
 

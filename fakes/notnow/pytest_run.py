@@ -79,10 +79,9 @@ class RunEnvironment(Environment):
         """The runner of new fakes, kept with its thread for the next tests."""
         from notnow.servers.base.runner import Runner
 
-        runner = Runner.acquire()
-        if runner in self._kept:
-            runner.release()
-        else:
+        runner = Runner.shared()
+        if runner is None or runner not in self._kept:
+            runner = Runner.acquire()
             self._kept.append(runner)
         return runner
 

@@ -2,13 +2,13 @@
 
 It accepts connections, and turns them away or builds their sessions; what the engine then is told, and says, is in
 `driving`. It is the `Host` of its sessions; adapters derive from it what their sessions need besides.
-`start`, `leave`, `prepare` and `begin` are for any thread, the rest is for the loop's.
+`start`, `listen`, `leave`, `prepare` and `begin` are for any thread, the rest is for the loop's.
 """
 
 from __future__ import annotations
 
 import itertools
-import secrets
+import os
 import socket
 import ssl
 from abc import abstractmethod
@@ -77,7 +77,7 @@ class Bridge(Driving):
         self.shutting = False  # it says goodbye to its clients, and closes
         self.stopped = False  # nothing more will happen
         self._ids = itertools.count(1)
-        self._uid = secrets.token_hex(4)
+        self._uid = os.urandom(4).hex()
         self._refused_with: tuple[Action, ...] | None = None  # the steps of the last script at connect
         self._refusal: Refusal | None = None  # what they come to
 
@@ -122,7 +122,7 @@ class Bridge(Driving):
 
     @property
     def prompt(self) -> bool:
-        """True if its start, and its end once `shut` is done, wait for nothing: the loop's thread may do both."""
+        """True if its start, and its end once `shut` is done, wait for nothing."""
         return self.sharing is ALONE
 
     # ---- settings --------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class Bridge(Driving):
             self.acquire()
             self.prepare()
             self.sharing.start()
-            self.runner.call(lambda: self.listen(sock))
+            self.listen(sock)
         except BaseException:
             sock.close()
             self.sharing.stop()
@@ -173,7 +173,8 @@ class Bridge(Driving):
         self.sharing.let_go()
         self.shutting = True
         dismissed = [session.record.id for session in list(self.sessions.values()) if self._dismiss(session)]
-        await self._until_gone(dismissed)
+        if dismissed or self.lingering:
+            await self._until_gone(dismissed)
         for session in list(self.sessions.values()):
             if session.record.ended_by is None and session.record.left_index is None:
                 self.recorder.close(session.record, "fake")  # a client that waits for an answer has not left
@@ -185,7 +186,8 @@ class Bridge(Driving):
             self.failed(RuntimeError(f"{len(left)} did not end, the first of them: {left[:3]}"))
         self._disarm()
         self.stopped = True
-        await self.until(lambda: not self.waited_for, PATIENCE)
+        if self.waited_for:
+            await self.until(lambda: not self.waited_for, PATIENCE)
 
     async def _until_gone(self, dismissed: Sequence[str]) -> None:
         """Let these clients read their goodbye, at most GRACE. Most do and close at once; in TLS many wait for its end."""

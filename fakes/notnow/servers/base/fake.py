@@ -24,7 +24,6 @@ from notnow.language.scenario import Scenario
 from notnow.servers.base import async_libraries, guests
 from notnow.servers.base.bridge import PATIENCE, Bridge, Firings
 from notnow.servers.base.options import Options
-from notnow.servers.base.runner import Runner
 from notnow.servers.base.services import START
 from notnow.servers.base.stopping import end_all, stop_all, undisturbed
 
@@ -43,7 +42,6 @@ class Fake(Assertions):
         {"clock", "seed", "host", "port", "tls", "users", "journal_limit", "shared"}
     )
     _bridge: Bridge
-    _kept: Runner | None = None  # its runner, if somebody keeps that as long as the fake runs
 
     def __init__(self, scenario: str | Path | Scenario | None = None, /, *, name: str = "", **given: Any) -> None:
         """`scenario` is a name of the catalogue, a path, or a Scenario; nothing is a healthy server.
@@ -82,7 +80,10 @@ class Fake(Assertions):
         if self.running:
             return self
         try:
-            undisturbed([self], self._start, self._start_in_loop)
+            if self._bridge.kept is not None and self._bridge.prompt:
+                self._start()  # wherever a Ctrl-C comes, what there is by then can be undone
+            else:
+                undisturbed([self], self._start)
             return self
         except BaseException:  # a Ctrl-C, perhaps just after the start
             end_all([self])
@@ -92,9 +93,6 @@ class Fake(Assertions):
         self._bridge.start()
         self.clock.join(self._bridge)
         environment.current.started(self)
-
-    async def _start_in_loop(self) -> None:
-        self._start()
 
     def stop(self) -> None:
         """Say goodbye to live clients, close everything, and raise FakeError if our own code has failed."""

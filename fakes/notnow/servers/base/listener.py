@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from notnow.errors import StartError
 from notnow.journal import Connection
+from notnow.servers.base.runner import begin_to_read
 from notnow.servers.base.transport import tells_once
 
 LINGER = 2.0  # real seconds that a refused client has to read the reply and close, after the last byte that it sent
@@ -29,6 +30,7 @@ LOOK = 0.005  # real seconds between two looks at clients that have just been re
 TURNS = 2  # of the loop before a new connection is decided on; each costs a system call
 UVLOOP_TURNS = 5  # the same: uvloop needs four to report that a TLS client has closed
 MORE = getattr(socket, "MSG_MORE", 0)  # Linux: more follows. The reply leaves in one segment with the FIN behind it
+IPV4, IPV6 = int(socket.AF_INET), int(socket.AF_INET6)  # a socket's own `family` makes an enum of it
 PAUSE = 0.1  # real seconds until the next try to accept after the file descriptors ran out
 
 Accepted = Callable[[socket.socket, tuple[str, int]], None]
@@ -55,10 +57,11 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
 
 def _resolved(host: str, port: int) -> tuple[int, Any]:
     """The family and the address to bind. An IPv4 address is one as it stands."""
-    with contextlib.suppress(OSError):
-        socket.inet_pton(socket.AF_INET, host)
-        return socket.AF_INET, (host, port)
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][::4]
+    try:
+        socket.inet_pton(IPV4, host)
+    except OSError:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][::4]
+    return IPV4, (host, port)
 
 
 def share(sock: socket.socket) -> None:
@@ -104,7 +107,7 @@ class Listening(Protocol):
 
 
 class Listener:
-    """Accepts connections in a loop and hands each over with its address.
+    """Accepts connections in a loop and hands each over with its address. Any thread may make one.
 
     A new connection is handed over some turns of the loop after it was accepted, unless it is `alone`. By then the loop
     has read what live clients sent or closed before it came, a QUIT and the FIN behind it included: a slot that is free
@@ -121,9 +124,11 @@ class Listener:
         self._loop, self._sock, self._accepted, self._alone = loop, sock, accepted, alone
         self._new: set[socket.socket] = set()  # accepted, and not handed over
         self._queue = 0  # batches that wait to be handed over
-        self._family, self._turns = int(sock.family), UVLOOP_TURNS if tells_once(loop) else TURNS
-        self.host, self.port = sock.getsockname()[:2]
-        loop.add_reader(sock.fileno(), self._ready)
+        self._turns = UVLOOP_TURNS if tells_once(loop) else TURNS
+        name = sock.getsockname()
+        self.host, self.port = name[:2]
+        self._family = IPV4 if len(name) == 2 else IPV6
+        begin_to_read(loop, sock, self._ready)
 
     def _ready(self) -> None:
         batch: list[tuple[socket.socket, tuple[str, int]]] = []

@@ -57,7 +57,7 @@ def in_peace(work: Callable[[], T]) -> T:
     """Call `work` and return its result, or raise its exception. In the main thread, it is an `Errand` of a second thread."""
     if threading.current_thread() is not threading.main_thread():
         return work()
-    errand = Errand[T]()
+    errand: Errand[T] = Errand()
 
     def run() -> None:
         if not errand.begins():

@@ -20,6 +20,8 @@ def number(file: Any) -> int:
     return file if type(file) is int else int(file.fileno())
 
 
+POLLS_ON = sys.platform == "linux"  # a socket that another thread adds while it waits is watched from then on
+
 if sys.platform == "linux":
     MASKS = {
         EVENT_READ: select.EPOLLIN,

@@ -10,6 +10,7 @@ import _thread
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 import types
 from collections.abc import Callable, Coroutine, Generator
@@ -20,7 +21,7 @@ from notnow import true_time
 from notnow.errors import NotRunningError
 from notnow.servers.base import guests
 from notnow.servers.base.peace import Errand
-from notnow.servers.base.polling import Polling, Ready, number
+from notnow.servers.base.polling import POLLS_ON, Polling, Ready, number
 from notnow.servers.base.turns import Turns
 
 T = TypeVar("T")
@@ -105,6 +106,22 @@ class _Loop(asyncio.SelectorEventLoop):
         return super().remove_writer(number(fd))
 
 
+def begin_to_read(loop: asyncio.AbstractEventLoop, sock: socket.socket, callback: Callable[[], object]) -> None:
+    """`loop.add_reader` from any thread. Where the loop polls with epoll, it is not woken: the kernel takes new sockets meanwhile.
+
+    The thread that has woken another waits for the interpreter until that one has done its turn, on a busy machine for long.
+    """
+    if isinstance(loop, _Loop) and POLLS_ON:
+        loop.add_reader(sock.fileno(), callback)
+    else:
+        loop.call_soon_threadsafe(_read, loop, sock, callback)
+
+
+def _read(loop: asyncio.AbstractEventLoop, sock: socket.socket, callback: Callable[[], object]) -> None:
+    if sock.fileno() >= 0:  # not closed meanwhile
+        loop.add_reader(sock.fileno(), callback)
+
+
 class _LoopThread(threading.Thread):
     """A thread in real time: `notnow.time_travel.fast_forward` leaves it alone."""
 
@@ -133,9 +150,14 @@ class Runner:
         self._thread.start()
 
     @classmethod
+    def shared(cls) -> Runner | None:
+        """The runner that `acquire` would find; None if there is none yet."""
+        return cls._shared.get(_key())
+
+    @classmethod
     def acquire(cls, kind: str | None = None) -> Runner:
         """The runner of this process; `release` it when done. `kind` is "asyncio" or "uvloop"."""
-        key = (kind or os.environ.get("NOTNOW_LOOP", "asyncio"), os.getpid())
+        key = _key(kind)
         with cls._guard:
             runner = cls._shared.get(key)
             if runner is None:
@@ -253,7 +275,7 @@ class Runner:
 
         Up to where it first waits, the work is no task.
         """
-        errand = Errand[T]()
+        errand: Errand[T] = Errand()
 
         async def carried() -> None:
             errand.end(await guests.carried(work))
@@ -292,6 +314,10 @@ class Runner:
         self.loop.call_soon_threadsafe(self._selector.watch, quiet)
         if not quiet.acquire(timeout=patience):
             raise TimeoutError(f"the fakes' loop did not come to rest in {patience:g} s")
+
+
+def _key(kind: str | None = None) -> tuple[str, int]:
+    return kind or os.environ.get("NOTNOW_LOOP", "asyncio"), os.getpid()
 
 
 def _blocked(patience: float) -> str:

@@ -40,18 +40,19 @@ class LoopServices:
         self.tasks: set[asyncio.Task[None]] = set()
         self.errors: list[BaseException] = []  # of our own code
         self.guest_errors: list[BaseException] = []  # of the user's code, which nobody has been told of yet
+        self.kept: Runner | None = None  # its runner, if somebody keeps that as long as the fake runs
         self._runner: Runner | None = None
 
     # ---- the runner ------------------------------------------------------------------------------
 
     def acquire(self) -> None:
-        """Take part in the runner of this process."""
-        self._runner = Runner.acquire()
+        """Take part in the runner of this process, or in the one that is kept."""
+        self._runner = self.kept or Runner.acquire()
 
     def release(self) -> None:
         """Leave the runner; without one, nothing happens."""
         runner, self._runner = self._runner, None
-        if runner is not None:
+        if runner is not None and runner is not self.kept:
             runner.release()
 
     @property

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from notnow import environment
 from notnow.clock import Clock, Timed
@@ -21,6 +21,8 @@ class Bridge(Timed, Protocol):
     """The bridge of a fake, as far as its end needs it."""
 
     sharing: Sharing
+
+    kept: Runner | None
 
     @property
     def prompt(self) -> bool: ...
@@ -38,7 +40,6 @@ class Fake(Protocol):
     """A fake, as far as its end needs it."""
 
     clock: Clock
-    _kept: Runner | None
 
     @property
     def running(self) -> bool: ...
@@ -89,32 +90,29 @@ def all_stopped(fakes: Sequence[Fake]) -> Iterator[None]:
 def end_all(fakes: Iterable[Fake]) -> None:
     """End those of these fakes that run, and raise none of their errors. A Ctrl-C does not interrupt it."""
     running = [fake for fake in fakes if fake.running]
-    undisturbed(running, lambda: _end(running), lambda: _end_in_loop(running))
+    if (runner := _keeper(running)) is not None:
+        runner.run_in_peace(_end_in_loop(running))
+    elif running:
+        undisturbed(running, lambda: _end(running))
 
 
-def undisturbed(
-    fakes: Sequence[Fake], work: Callable[[], None], in_loop: Callable[[], Coroutine[Any, Any, None]]
-) -> None:
-    """Do work for these fakes that a Ctrl-C does not interrupt; `in_loop` is the same for the loop's thread.
-
-    That thread does it if somebody keeps its runner and the fakes are `prompt`: two turns of threads in place of four, and
-    none is started. Under fast_forward this thread does it, since its waits are known there.
-    """
-    if any(getattr(fake.clock, "world", None) is not None for fake in fakes):
+def undisturbed(fakes: Sequence[Fake], work: Callable[[], None]) -> None:
+    """Do work for these fakes that a Ctrl-C does not interrupt. Under fast_forward this thread does it: its waits are known there."""
+    if any(map(_in_fast_forward, fakes)):
         work()
-    elif (runner := _keeper(fakes)) is not None:
-        runner.run_in_peace(in_loop())
-    elif fakes:
+    else:
         in_peace(work)
 
 
+def _in_fast_forward(fake: Fake) -> bool:
+    return getattr(fake.clock, "world", None) is not None
+
+
 def _keeper(fakes: Sequence[Fake]) -> Runner | None:
-    """The runner of these fakes, if somebody keeps it and its thread may start or end them all."""
-    runners = {fake._kept if fake._bridge.prompt else None for fake in fakes}
+    """The runner of these fakes, if its thread may end them all: two turns of threads in place of four, and none is started."""
+    runners = {fake._bridge.kept if fake._bridge.prompt else None for fake in fakes}
     runner = runners.pop() if len(runners) == 1 else None
-    if runner is None or runner.is_current or any(fake.running and fake._bridge.runner is not runner for fake in fakes):
-        return None
-    return runner
+    return None if runner is None or runner.is_current or any(map(_in_fast_forward, fakes)) else runner
 
 
 def _end(fakes: Sequence[Fake]) -> None:

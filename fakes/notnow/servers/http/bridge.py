@@ -70,7 +70,8 @@ class HTTPBridge(Bridge):
 
     @property
     def prompt(self) -> bool:
-        return super().prompt and self.options.app is None  # an app has its lifespan
+        waits = self.options.app is not None or self.scenario.server.h3 == "silent"  # for its lifespan; for a UDP port
+        return super().prompt and not waits
 
     def prepare(self) -> None:
         if self.options.app is not None:
@@ -88,7 +89,7 @@ class HTTPBridge(Bridge):
         if not self.running or wanted == (self._quic is not None):
             return
         if self._quic is None:
-            self._quic = Silent(self.loop, self._place, self.recorder)
+            self._quic = self.runner.call(lambda: Silent(self.loop, self._place, self.recorder))
         else:
             self._quic.close()
             self._quic = None
