@@ -12,7 +12,7 @@ from grimp import Layer
 FLOORS = {
     "notnow": [
         Layer("cli", "fast_forward", "pytest_plugin", "pytest_fixtures", "pytest_properties", "pytest_run", "pytest_markers", "pytest_report",
-            "pytest_sweep",
+            "pytest_sweep", "pytest_workers",
             independent=False),
         Layer("chaos"),
         Layer("control"),

@@ -151,10 +151,10 @@ class TestEveryPartKnowsIt:
                 assert str(fake.port) in _lines.try_line(fake)
 
     def test_pytest_has_its_fixtures(self, record: Protocol) -> None:
-        from notnow import pytest_fixtures, pytest_markers
+        from notnow import pytest_markers, pytest_plugin
 
         for name in (f"fake_{record.name}", f"fake_{record.name}_module", f"fake_{record.name}_session"):
-            assert hasattr(pytest_fixtures, name)
+            assert hasattr(pytest_plugin, name)
             assert pytest_markers.FIXTURES[name] == record.name
 
 
@@ -163,9 +163,9 @@ def test_a_protocol_that_is_not_in_the_list_is_a_key_error() -> None:
         protocols.get("gopher")
 
 
-# Adapters, rules and readings are each of one protocol; the module of fixtures writes three fixtures out for editors.
+# Adapters, rules and readings are each of one protocol; the plugin writes three fixtures out for editors.
 # What speaks HTTP itself says "http" of an ASGI scope and of a URL.
-OF_ONE_PROTOCOL = ("servers/", "conduct/rules/", "conduct/reading/", "protocols/", "pytest_fixtures.py",
+OF_ONE_PROTOCOL = ("servers/", "conduct/rules/", "conduct/reading/", "protocols/", "pytest_plugin.py",
     "control/client.py", "control/guard.py", "control/openapi.py",
     "chaos/faults/", "chaos/replay/", "chaos/__init__.py")  # fmt: skip
 

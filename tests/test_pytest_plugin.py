@@ -575,21 +575,16 @@ def test_the_plugin_imports_nothing_heavy_until_it_is_needed(pytester: pytest.Py
         " sorted(m for m in sys.modules if m.startswith('notnow')))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pytester.path)
-    loaded = ["notnow", "notnow.environment", "notnow.protocols"]
-    loaded += [f"notnow.pytest_{part}" for part in ("fixtures", "plugin", "run")]
+    loaded = ["notnow", "notnow.environment", "notnow.protocols", "notnow.pytest_plugin", "notnow.pytest_run"]
     assert out.stdout.splitlines()[-1] == f"heavy: [] {loaded}"
 
 
 def test_pytest_finds_every_hook_and_fixture_of_the_plugin_and_no_other_name() -> None:
-    from notnow import pytest_fixtures, pytest_plugin
+    from notnow import pytest_plugin
 
     hooks = {name for name in vars(pytest_plugin) if name.startswith("pytest_") and hasattr(hookspec, name)}
-    hooks |= {
-        "pytest_configure_node",
-        "pytest_testnodedown",
-    }
-    fixture = type(pytest_fixtures.fake_smtp)
-    fixtures = {name for name, value in vars(pytest_fixtures).items() if type(value) is fixture}
+    fixture = type(pytest_plugin.fake_smtp)
+    fixtures = {name for name, value in vars(pytest_plugin).items() if type(value) is fixture}
     assert set(dir(pytest_plugin)) == hooks | fixtures
     assert {
         "pytest_addoption",

@@ -1,8 +1,9 @@
-"""The pytest plugin: its options, its marker, and its hooks.
+"""The pytest plugin: its options, its marker, its fixtures, and its hooks.
 
-`pytest_run` has the state of a run, `pytest_fixtures` the fixtures. Two more plugins are registered where a test needs them:
-`pytest_sweep` for sweep=True, `pytest_properties` for Hypothesis. Nothing but pytest is imported until a test has a marker or
-a fixture of notnow, and nothing here knows about protocols. Every start of pytest pays for this module and for each name in it.
+`pytest_run` has the state of a run, `pytest_fixtures` what the fixtures do. Three more plugins are registered where a run
+needs them: `pytest_sweep` for sweep=True, `pytest_properties` for Hypothesis, `pytest_workers` for pytest-xdist. Nothing but
+pytest is imported until a test has a marker or a fixture of notnow. Every start of pytest pays for this module, and for each
+hook, fixture and option in it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notnow import environment, pytest_fixtures, pytest_run
+from notnow import environment, protocols, pytest_run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+    from notnow.servers.base.fake import Fake
+    from notnow.servers.ftp import FakeFTP
+    from notnow.servers.http import FakeHTTP
+    from notnow.servers.smtp import FakeSMTP
+    from notnow.time_travel.fast_forward import FastForward
 
 SCOPE_ENDINGS = ("_module", "_session")  # suffixes of the fixtures that outlive a test
 TRACES = ("on", "off", "retain-on-failure")
@@ -29,24 +36,22 @@ MARKER = (
 )
 
 _problems = pytest.StashKey[list[str]]()
-_PROBLEMS = "notnow_problems"  # where a pytest-xdist worker puts them for the controller
-
-globals().update(pytest_fixtures.FIXTURES)  # registered with the hooks, at one go
 
 
 def __dir__() -> list[str]:
     """The fixtures and hooks alone: pytest takes a long look at each name of a plugin."""
-    hooks = [name for name, value in globals().items() if name.startswith("pytest_") and callable(value)]
-    return [*pytest_fixtures.FIXTURES, *hooks]
+    return _REGISTERED
 
 
 # ---- options -----------------------------------------------------------------------------------
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    # Each says its `dest`: where one does not, pytest compares it with those of all options that there are.
     group = parser.getgroup("notnow", 'fake servers that say "not now"')
     group.addoption(
         "--notnow-found",
+        dest="notnow_found",
         metavar="DIR",
         help="Save the scenario of a failed property here, and play it first next time.",
     )
@@ -59,13 +64,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Of tests with sweep=True, run only this cell behind the healthy test, such as rcpt#1:421. May be repeated.",
     )
     group.addoption(
-        "--notnow-seed", metavar="N", help="Seed of every chance in a scenario (default: random, and shown)."
+        "--notnow-seed",
+        dest="notnow_seed",
+        metavar="N",
+        help="Seed of every chance in a scenario (default: random, and shown).",
     )
     group.addoption(
-        "--notnow-scenarios", metavar="DIR", action="append", default=[], help="Also find scenarios in this directory."
+        "--notnow-scenarios",
+        dest="notnow_scenarios",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="Also find scenarios in this directory.",
     )
     group.addoption(
         "--notnow-trace",
+        dest="notnow_trace",
         metavar="WHEN",
         help=f"Write the journal of each test to {TRACE_DIRECTORY}/ as JSON Lines: {', '.join(TRACES)} (default: off).",
     )
@@ -91,10 +105,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getini("notnow_unfired") not in UNFIRED:
         given = config.getini("notnow_unfired")
         raise pytest.UsageError(f"notnow_unfired is {given!r}; allowed: {', '.join(UNFIRED)}")
+    if config.getoption("dist", "no") != "no":  # this is the controller of pytest-xdist
+        from notnow import pytest_workers
+
+        config.pluginmanager.register(pytest_workers, pytest_workers.__name__)
 
 
 def _chosen_seed(config: pytest.Config) -> int:
-    worker = getattr(config, "workerinput", None)  # pytest-xdist: every worker uses the controller's seed
+    worker = getattr(
+        config, "workerinput", None
+    )  # pytest-xdist: every worker uses the controller's seed (`pytest_workers`)
     if worker is not None:
         return int(worker["notnow_seed"])
     given = config.getoption("notnow_seed") or config.getini("notnow_seed")
@@ -106,11 +126,6 @@ def _chosen_seed(config: pytest.Config) -> int:
         raise pytest.UsageError(f"--notnow-seed is {given!r}; allowed: a whole number") from None
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    node.workerinput["notnow_seed"] = node.config.stash[pytest_run.SEED]
-
-
 def pytest_report_header(config: pytest.Config) -> str:
     from notnow._version import __version__
 
@@ -119,6 +134,98 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def _trace(config: pytest.Config) -> str:
     return str(config.getoption("notnow_trace") or config.getini("notnow_trace"))
+
+
+# ---- fixtures ----------------------------------------------------------------------------------
+
+# None has `request` as an argument: for that, pytest makes three fixtures more in each test.
+
+
+@pytest.fixture
+def fake_smtp() -> Iterator[FakeSMTP]:
+    """A fake SMTP server, already listening; healthy unless the test is marked with a scenario."""
+    from notnow import pytest_fixtures
+
+    yield from pytest_fixtures.served("smtp")  # type: ignore[misc]
+
+
+@pytest.fixture
+def fake_ftp() -> Iterator[FakeFTP]:
+    """A fake FTP server, already listening; healthy unless the test is marked with a scenario."""
+    from notnow import pytest_fixtures
+
+    yield from pytest_fixtures.served("ftp")  # type: ignore[misc]
+
+
+@pytest.fixture
+def fake_http() -> Iterator[FakeHTTP]:
+    """A fake HTTP server, already listening; healthy unless the test is marked with a scenario."""
+    from notnow import pytest_fixtures
+
+    yield from pytest_fixtures.served("http")  # type: ignore[misc]
+
+
+@pytest.fixture
+def fake_server() -> Iterator[Fake]:
+    """A fake server for the protocol of the scenario that the marker names."""
+    from notnow import pytest_fixtures
+
+    yield from pytest_fixtures.served(None)
+
+
+@pytest.fixture
+def fake_servers() -> Iterator[Any]:
+    """A factory: `fake_servers(primary="smtp/overload", backup="smtp/healthy")` has `.primary` and `.backup`.
+
+    They share one clock and one order of events.
+    """
+    from notnow import pytest_fixtures
+
+    yield from pytest_fixtures.several()
+
+
+def _of_protocol(protocol: str) -> Callable[..., Any]:
+    """A fixture for a fake of one test."""
+
+    def served() -> Iterator[Fake]:
+        from notnow import pytest_fixtures
+
+        yield from pytest_fixtures.served(protocol)
+
+    served.__doc__ = (
+        f"A fake {protocol.upper()} server, already listening; healthy unless the test is marked with a scenario."
+    )
+    return pytest.fixture(name=f"fake_{protocol}")(served)
+
+
+def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
+    """A fixture for a fake that outlives a test, and is reset for each."""
+    fixture = f"fake_{protocol}_{scope}"
+
+    def lasting() -> Iterator[Fake]:
+        from notnow import pytest_fixtures
+
+        yield from pytest_fixtures.lasting(protocol, fixture)
+
+    lasting.__doc__ = (
+        f"A fake {protocol.upper()} server for all tests of a {scope}: it is reset before each, and plays its scenario."
+    )
+    return pytest.fixture(scope=scope, name=fixture)(lasting)
+
+
+for _protocol in protocols.NAMES:
+    if f"fake_{_protocol}" not in globals():  # those above are written out for editors, which read their types
+        globals()[f"fake_{_protocol}"] = _of_protocol(_protocol)
+    for _scope in ("module", "session"):
+        globals()[f"fake_{_protocol}_{_scope}"] = _lasting(_protocol, _scope)
+
+
+@pytest.fixture
+def fast_forward() -> Iterator[FastForward]:
+    """Make waits in the test's process advance scenario time; `.clock` is the clock of the test's fakes."""
+    from notnow import pytest_fixtures
+
+    yield from pytest_fixtures.accelerated()
 
 
 # ---- the marker --------------------------------------------------------------------------------
@@ -155,7 +262,7 @@ def _asks(names: Iterable[str]) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Check every marker before any test runs.
 
-    A pytest-xdist worker cannot end the run: it runs nothing, and the controller reports the problems once.
+    A pytest-xdist worker cannot end the run: it runs nothing, and the controller reports the problems once (`pytest_workers`).
     """
     problems = config.stash.get(_problems, [])
     for item in items:
@@ -165,7 +272,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     problems = list(dict.fromkeys(problems))
     if not hasattr(config, "workerinput"):
         raise pytest.UsageError("\n".join(problems))
-    config.workeroutput[_PROBLEMS] = problems  # type: ignore[attr-defined]
+    config.workeroutput["notnow_problems"] = problems  # type: ignore[attr-defined]
     items.clear()
 
 
@@ -179,12 +286,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from notnow import pytest_sweep
 
         session.config.pluginmanager.register(pytest_sweep, pytest_sweep.__name__)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    if problems := getattr(node, "workeroutput", {}).get(_PROBLEMS):
-        raise pytest.UsageError("\n".join(problems))
 
 
 def _check(config: pytest.Config, item: pytest.Item) -> list[str]:
@@ -203,13 +304,6 @@ def _check(config: pytest.Config, item: pytest.Item) -> list[str]:
 
 
 # ---- around a test -----------------------------------------------------------------------------
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    result = yield
-    pytest_run.forget(item)
-    return result
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -269,18 +363,30 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     when = _trace(item.config)
-    if not report.failed and when != "on":
-        return report
-    fakes = item.config.stash[pytest_run.ENVIRONMENT].fakes_of(item)
-    if fakes:
-        from notnow import pytest_report
-
-        if report.failed and not item.stash.get(pytest_run.TOLD, False):
-            clock = item.stash.get(pytest_run.CLOCK, None) if "fast_forward" in getattr(item, "funcargs", {}) else None
-            pytest_report.add(report, fakes, clock)
-            item.stash[pytest_run.TOLD] = True
-        wanted = when == "on" and (report.failed or call.when != "setup")
-        if wanted or (when == "retain-on-failure" and report.failed):
-            directory = item.config.rootpath / TRACE_DIRECTORY
-            report.sections.append(("notnow trace", str(pytest_report.write_trace(directory, item.nodeid, fakes))))
+    if report.failed or when == "on":
+        _tell(report, item, call, when)
+    if call.when == "teardown":  # the last report of the test
+        pytest_run.forget(item)
     return report
+
+
+def _tell(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], when: str) -> None:
+    """Add the test's fakes to a report, and write their journals if that is wanted."""
+    fakes = item.config.stash[pytest_run.ENVIRONMENT].fakes_of(item)
+    if not fakes:
+        return
+    from notnow import pytest_report
+
+    if report.failed and not item.stash.get(pytest_run.TOLD, False):
+        clock = item.stash.get(pytest_run.CLOCK, None) if "fast_forward" in getattr(item, "funcargs", {}) else None
+        pytest_report.add(report, fakes, clock)
+        item.stash[pytest_run.TOLD] = True
+    wanted = when == "on" and (report.failed or call.when != "setup")
+    if wanted or (when == "retain-on-failure" and report.failed):
+        directory = item.config.rootpath / TRACE_DIRECTORY
+        report.sections.append(("notnow trace", str(pytest_report.write_trace(directory, item.nodeid, fakes))))
+
+
+_REGISTERED = [
+    name for name, found in globals().items() if name.startswith(("pytest_", "fake_", "fast_")) and callable(found)
+]
