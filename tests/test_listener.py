@@ -37,6 +37,59 @@ def test_an_address_is_not_looked_up(monkeypatch):
         _listener.bind("localhost", 0)
 
 
+class TestBeginning:
+    """A thread that is not the loop's begins to listen."""
+
+    @pytest.fixture
+    def kept(self) -> Iterator[_runner.Runner]:
+        runner = _runner.Runner.acquire()
+        yield runner
+        runner.release()
+
+    @pytest.mark.parametrize("protocol", ["smtp", "ftp", "http"])
+    def test_a_ctrl_c_just_after_it_leaves_nothing_that_is_watched(self, protocol, kept, monkeypatch):
+        """The next socket has the number of the one that was closed."""
+
+        class Pressed(_listener.Listener):
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                raise KeyboardInterrupt
+
+        fakes = [by_protocol(protocol)() for _ in range(2)]
+        for fake in fakes:
+            fake._bridge.kept = kept
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(_listener, "Listener", Pressed)
+            fakes[0].start()
+        assert not fakes[0].running
+        with fakes[1] as fake, socket.create_connection((fake.host, fake.port)):
+            fake.wait_for(lambda journal: journal.connections)
+
+    def test_all_is_ready_before_a_client_can_come(self, kept, monkeypatch):
+        """One that has tried again and again connects at once."""
+        found = []
+
+        class Watched(_listener.Listener):
+            def __init__(self, *given: Any) -> None:
+                found.append((fake.port, [mark.kind for mark in fake.journal.marks]))
+                super().__init__(*given)
+
+        monkeypatch.setattr(_listener, "Listener", Watched)
+        fake = FakeSMTP()
+        fake._bridge.kept = kept
+        with fake:
+            assert found == [(fake.port, ["play"])]
+
+    @pytest.mark.parametrize("keeps", [True, False])
+    def test_listeners_of_the_journal_are_called_in_the_thread_of_the_loop(self, keeps, kept):
+        told: list[tuple[str, str]] = []
+        fake = FakeSMTP()
+        fake._bridge.kept = kept if keeps else None
+        fake.journal.subscribe(lambda mark: told.append((mark.kind, threading.current_thread().name)))
+        with fake:
+            assert told == [("play", "notnow")]
+
+
 class TestLingering:
     """What was said before a close is seen, whatever the client has in flight."""
 

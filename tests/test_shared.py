@@ -38,6 +38,15 @@ def url(server: RedisServer) -> str:
 
 
 class TestWhatOneDoesHoldsForAll:
+    def test_a_udp_port_that_is_silent_is_that_of_each_replica(self, url: str) -> None:
+        scenario = loads('protocol = "http"\n[server]\nh3 = "silent"\n')
+        with FakeHTTP(scenario, shared=url) as one, FakeHTTP(scenario, shared=url) as other:
+            one.stop()
+            one.start()
+            for fake in (one, other):
+                with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(OSError, match="in use"):
+                    sock.bind((fake.host, fake.port))
+
     def test_a_cap(self, url: str) -> None:
         with two(url, loads(CAP)) as (one, other):
             held = [Line(one.port), Line(other.port)]

@@ -336,6 +336,11 @@ class Recorder:
         journal._marks.append(mark)
         self.tell(mark)
 
+    @property
+    def has_listeners(self) -> bool:
+        """True if somebody is told of entries."""
+        return bool(self.journal._listeners)
+
     def tell(self, entry: Entry) -> None:
         """Tell the listeners of an entry that is complete, or has grown."""
         for listener in self.journal._listeners:

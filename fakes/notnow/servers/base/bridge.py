@@ -144,7 +144,11 @@ class Bridge(Driving):
             self.acquire()
             self.prepare()
             self.sharing.start()
-            self.listen(sock)
+            try:
+                self.listen(sock)
+            except BaseException:
+                self.runner.call(lambda: self.loop.remove_reader(sock.fileno()))  # the loop may watch it already
+                raise
         except BaseException:
             sock.close()
             self.sharing.stop()
@@ -162,10 +166,13 @@ class Bridge(Driving):
         """Accept the clients of this socket."""
         self.stopped = self.shutting = False
         self.lingering = listener.LingeringClose(self.loop, self.heard_after)
-        self.listener = self.new_listener(sock)
-        self.port = self.engine.port = self.listener.port
+        self.port = self.engine.port = sock.getsockname()[1]
         self.ports.add(self.port)
-        self._note_play()
+        if self.recorder.has_listeners:  # they are called in the loop's thread
+            self.runner.call(self._note_play)
+        else:
+            self._note_play()
+        self.listener = self.new_listener(sock)  # last: a client may wait already
 
     async def shut(self) -> None:
         """Say goodbye to the clients, and close everything."""

@@ -39,7 +39,7 @@ class HTTPBridge(Bridge):
         self.state: dict[str, Any] = {}  # of the app's lifespan
         self._lifespan: Lifespan | None = None
         self._living_app: asyncio.Task[None] | None = None
-        self._place: tuple[int, bool, tuple[str, int]]  # of its TCP socket
+        self._place: tuple[int, bool, tuple[str, int]] | None = None  # of its TCP socket, while it listens
         self._quic: Silent | None = None
 
     @property
@@ -85,11 +85,11 @@ class HTTPBridge(Bridge):
 
     def apply_server_table(self) -> None:
         """Open the silent UDP port, or close it, as the scenario says."""
-        wanted = self.scenario.server.h3 == "silent"
-        if not self.running or wanted == (self._quic is not None):
+        wanted, beside = self.scenario.server.h3 == "silent", self._place
+        if beside is None or wanted == (self._quic is not None):
             return
         if self._quic is None:
-            self._quic = self.runner.call(lambda: Silent(self.loop, self._place, self.recorder))
+            self._quic = self.runner.call(lambda: Silent(self.loop, beside, self.recorder))
         else:
             self._quic.close()
             self._quic = None
@@ -126,6 +126,7 @@ class HTTPBridge(Bridge):
     def release(self) -> None:
         if self.running and self.guest_failed in self.runner.hosts:
             self.runner.hosts.remove(self.guest_failed)
+        self._place = None
         super().release()
 
     async def shut(self) -> None:
