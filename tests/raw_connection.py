@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 import struct
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Any, Self
@@ -32,6 +34,17 @@ def holding(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         yield
     finally:
         go.set()
+
+
+def alive(fake: Fake, *kinds: type, most: int) -> int:
+    """How many objects of these kinds, whose host is this fake, are alive: at most so many, if not for a leak."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        gc.collect()  # which does nothing while another thread collects
+        found = sum(type(one) in kinds and getattr(one, "host", None) is fake._bridge for one in gc.get_objects())
+        if found <= most or time.monotonic() > until:
+            return found
+        time.sleep(0.05)  # to another thread that collects, what is looked at is in use
 
 
 def wrapped(sock: socket.socket, context: ssl.SSLContext, name: str | None) -> ssl.SSLSocket:

@@ -27,6 +27,7 @@ from notnow.servers.base import bridge as _bridge
 from notnow.servers.ftp import data_ports
 from notnow.servers.ftp import session as session_module
 from notnow.servers.ftp.session import FTPSession
+from raw_connection import alive
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -796,13 +797,7 @@ class TestLeaks:
             assert not fake._bridge.tasks
             assert fake._bridge.ports == {fake.port}
 
-            def alive() -> list[FTPSession]:
-                return [o for o in gc.get_objects() if type(o) is FTPSession and vars(o).get("host") is fake._bridge]
-
-            until = time.monotonic() + 5
-            while len(alive()) > 1 and time.monotonic() < until:
-                gc.collect()  # which does nothing while another thread collects
-            assert len(alive()) <= 1  # the loop's last timer may hold one
+            assert alive(fake, FTPSession, most=1) <= 1  # the loop's last timer may hold one
 
 
 # ---- invented by machines ------------------------------------------------------------------------

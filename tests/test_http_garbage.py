@@ -36,6 +36,7 @@ from notnow.servers.base import bridge as _bridge
 from notnow.servers.base import closing as _wire
 from notnow.servers.http.session import HTTPSession
 from notnow.servers.http.stream import Stream
+from raw_connection import alive
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -633,18 +634,7 @@ class TestLeaks:
             fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
             assert fake._bridge.runner.run(tasks()) == 0
 
-            def alive() -> list[object]:
-                return [
-                    o
-                    for o in gc.get_objects()
-                    if type(o) in (HTTPSession, Stream) and vars(o).get("host") is fake._bridge
-                ]
-
-            for _ in range(100):
-                gc.collect()  # which does nothing while another thread collects
-                if len(alive()) <= 4:
-                    break
-            assert len(alive()) <= 4  # the loop's last timer may hold one
+            assert alive(fake, HTTPSession, Stream, most=4) <= 4  # the loop's last timer may hold one
 
 
 # ---- invented by machines ------------------------------------------------------------------------
