@@ -318,8 +318,6 @@ def _without_sockets() -> Iterator[None]:
 
 
 class _NoListener:
-    host, port = "127.0.0.1", 25
-
     def __init__(self, *_: Any) -> None: ...
     def close(self) -> None: ...
 

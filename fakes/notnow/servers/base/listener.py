@@ -99,9 +99,6 @@ def unmapped(address: str) -> str:
 class Listening(Protocol):
     """What accepts the clients of a fake."""
 
-    @property
-    def port(self) -> int: ...
-
     def close(self) -> None:
         """Accept no more."""
 
@@ -125,9 +122,7 @@ class Listener:
         self._new: set[socket.socket] = set()  # accepted, and not handed over
         self._queue = 0  # batches that wait to be handed over
         self._turns = UVLOOP_TURNS if tells_once(loop) else TURNS
-        name = sock.getsockname()
-        self.host, self.port = name[:2]
-        self._family = IPV4 if len(name) == 2 else IPV6
+        self._family = IPV4 if len(sock.getsockname()) == 2 else IPV6
         begin_to_read(loop, sock, self._ready)
 
     def _ready(self) -> None:

@@ -55,7 +55,6 @@ class Ports:
     """The sockets of all workers, until the workers have them."""
 
     def __init__(self, first: socket.socket) -> None:
-        self.port: int = first.getsockname()[1]
         self.sockets = [first]
 
     def close(self) -> None:
