@@ -38,9 +38,7 @@ def served(protocol: str | None) -> Iterator[Fake]:
         item.stash.setdefault(pytest_run.READ, []).append(mark)
     chosen = getattr(request, "param", None)
     cell = item.stash.get(pytest_run.CELL, None)
-    fake = pytest_markers.make(
-        places, item.path, mark, protocol, chosen, seed, pytest_run.clock_of(item, request), cell
-    )
+    fake = pytest_markers.make(places, item.path, mark, protocol, chosen, seed, cell)
     if mark is not None and mark.kwargs.get("sweep"):
         item.stash[pytest_run.SWEPT] = fake
     _started(request.config, fake, item.path)

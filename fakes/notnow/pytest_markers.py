@@ -20,7 +20,6 @@ from notnow.servers import by_protocol
 
 if TYPE_CHECKING:
     from notnow.chaos.cells import Cell
-    from notnow.clock import Clock
     from notnow.language.scenario import Scenario
     from notnow.servers.base.fake import Fake
 
@@ -119,14 +118,13 @@ def make(
     protocol: str | None,
     chosen: str | None,
     seed: int,
-    clock: Clock | None = None,
     cell: Cell | None = None,
 ) -> Fake:
     """The fake for a marker, not started. Raises ValueError.
 
     `chosen` is one scenario of its pattern, `cell` the one of its sweep whose turn it is.
     """
-    options: dict[str, Any] = {"seed": seed, **({"clock": clock} if clock is not None else {})}
+    options: dict[str, Any] = {"seed": seed}
     scenario: Scenario | None = None
     if mark is not None:
         scenario = scenario_of(places, path, mark, chosen)
