@@ -425,10 +425,7 @@ class Journal:
             to.write(json_line(entry) + "\n")
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have `listener` called for each entry as it is complete; returns a function that stops this.
-
-        It is called in the thread of the fakes; when a fake starts, for that, in the thread that starts it.
-        """
+        """Have `listener` called, in the fake's thread, for each entry as it is complete; returns a function that stops this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
