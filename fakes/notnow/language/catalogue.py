@@ -12,7 +12,7 @@ import stat
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -166,6 +166,12 @@ def scenario(
         return _cached(name, file, changed, key)
     except TypeError:  # a knob whose value cannot be hashed, such as a list
         return _load(file, name=name, knobs=knobs)
+
+
+@cache
+def healthy(protocol: str) -> Scenario:
+    """The server that plays nothing. Nobody writes its file, so it is looked at once: most fakes of tests begin so."""
+    return scenario(f"{protocol}/healthy")
 
 
 def tell(scenario: Scenario, given: Iterable[str] = ()) -> None:

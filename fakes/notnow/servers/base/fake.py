@@ -65,8 +65,10 @@ class Fake(Assertions):
             found = scenario.with_knobs(**values)
         elif scenario is None and values:
             raise ScenarioError([_for_no_scenario(self.protocol, next(iter(values)), self._option_names)])
+        elif not scenario:
+            found = catalogue.healthy(self.protocol)
         else:
-            found = self._find(str(scenario or f"{self.protocol}/healthy"), **values)
+            found = self._find(str(scenario), **values)
         if found.protocol != self.protocol:
             problem = Problem(f"{found.name!r} is a scenario for {found.protocol}", allowed=f"one for {self.protocol}")
             raise ScenarioError([problem])
