@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import random
 import socket
 import sys
 import threading
@@ -20,7 +21,8 @@ from notnow.clock import AdjustableClock, Stamps
 from notnow.errors import FakeError
 from notnow.servers.base import bridge, listener, services
 from notnow.servers.base.fake import Fake
-from notnow.servers.base.runner import Runner
+from notnow.servers.base.polling import POLLS_ON
+from notnow.servers.base.runner import Runner, polls_on
 from notnow.servers.base.stopping import all_stopped, stop_all
 from notnow.servers.workers.crew import Crew
 from notnow.servers.workers.many import many
@@ -199,3 +201,95 @@ def test_the_collector_is_held_until_the_last_connection_has_ended(on: bool, mon
             gc.enable()
     assert len(seen) >= 4
     assert not any(seen)
+
+
+# ---- fakes whose runner somebody keeps, as the plugin does ---------------------------------------
+
+
+@pytest.fixture
+def keeper() -> Iterator[Runner]:
+    runner = Runner.acquire()
+    yield runner
+    runner.release()
+
+
+def kept(fake: Fake, keeper: Runner) -> Fake:
+    fake._bridge.kept = keeper
+    return fake.start()
+
+
+@pytest.mark.skipif(not POLLS_ON, reason="the loop has to be woken there")
+@pytest.mark.parametrize("make", [FakeSMTP, FakeFTP, lambda: FakeHTTP(tls="none")])
+def test_a_fake_that_nobody_has_found_starts_and_ends_without_its_loop(make: Any, keeper: Runner) -> None:
+    if not polls_on(keeper.loop):
+        pytest.skip("uvloop has to be woken")
+    awake, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        awake.set()
+        go_on.wait(PATIENCE)
+
+    keeper.loop.call_soon_threadsafe(work)
+    assert awake.wait(PATIENCE)
+    try:
+        fake = kept(make(), keeper)
+        port = fake.port
+        fake.stop()
+        assert not fake.running
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    finally:
+        go_on.set()
+
+
+@each_loop
+@pytest.mark.parametrize("make", [FakeSMTP, FakeFTP, lambda: FakeHTTP(tls="none")])
+def test_a_kept_fake_says_goodbye_to_its_client(make: Any, keeper: Runner) -> None:
+    fake = kept(make(), keeper)
+    with socket.create_connection((fake.host, fake.port), timeout=PATIENCE) as sock:
+        sock.sendall(PREFACE if fake.protocol == "http" else b"")
+        fake.wait_for(lambda journal: journal.connections)
+        fake.stop()
+        assert told(fake, sock)
+    assert [connection.ended_by for connection in fake.journal.connections] == ["fake"]
+
+
+@each_loop
+def test_clients_that_come_as_a_kept_fake_stops_leave_nothing_open(keeper: Runner) -> None:
+    """Each is told or cut off, whichever thread comes first, and what the journal has is whole."""
+    draw, came = random.Random(1), 0
+    for _ in range(200):
+        fake = kept(FakeSMTP(), keeper)
+        address, ends = (fake.host, fake.port), threading.Event()
+
+        def come(address: tuple[str, int] = address, ends: threading.Event = ends) -> None:
+            with contextlib.suppress(OSError), socket.create_connection(address, timeout=PATIENCE) as sock:
+                while sock.recv(512):
+                    pass
+            ends.set()
+
+        threading.Thread(target=come, daemon=True).start()
+        for _ in range(draw.randrange(2000)):
+            pass
+        fake.stop()
+        assert ends.wait(PATIENCE), "a client waits for a fake that has stopped"
+        assert not fake._bridge.sessions
+        came += len(fake.journal.connections)
+        assert all(connection.ended_by for connection in fake.journal.connections)
+    keeper.call(lambda: None)  # raises what has failed in the loop
+    assert not keeper.errors
+    assert 0 < came < 200, f"{came} of 200 came in time: no race"
+
+
+def test_a_kept_fake_that_forwards_ends_its_forwarding(keeper: Runner) -> None:
+    with FakeSMTP() as behind:
+        threads = threading.active_count()
+        kept(FakeSMTP(forward=behind.url), keeper).stop()
+        assert threading.active_count() == threads
+
+
+def test_what_failed_in_the_loop_of_an_unused_fake_is_raised(keeper: Runner) -> None:
+    fake = kept(FakeSMTP(), keeper)
+    keeper.errors.append(RuntimeError("ours"))
+    with pytest.raises(FakeError, match="ours"):
+        fake.stop()

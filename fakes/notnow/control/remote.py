@@ -27,7 +27,7 @@ from notnow.language.loading import load, loads
 from notnow.language.scenario import Scenario
 from notnow.servers import by_protocol
 from notnow.servers.base import async_libraries, tls
-from notnow.servers.base.bridge import Firings
+from notnow.servers.base.driving import Firings
 from notnow.servers.http.hosts import Hosts
 from notnow.servers.smtp.message import Envelope, Message
 from notnow.servers.smtp.parsing import parsed

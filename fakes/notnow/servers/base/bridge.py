@@ -12,16 +12,13 @@ import os
 import socket
 import ssl
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from notnow.bounds import DECISIONS, FACTS
 from notnow.engine.actions import Action, Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Hello, Leaving, Opened
 from notnow.engine.store import Store
-from notnow.engine.trail import Explanation
 from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
@@ -30,25 +27,13 @@ from notnow.servers.base.driving import Driving
 from notnow.servers.base.listener import Listening
 from notnow.servers.base.options import Options
 from notnow.servers.base.refusing import Refusal, refusal
+from notnow.servers.base.runner import polls_on
 from notnow.servers.base.session import Session
 from notnow.servers.base.sharing import ALONE, sharing_of
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
 GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
 PATIENCE = 5.0  # real seconds in which something must end, as all is closed; only a bug of ours takes longer
-
-
-T = TypeVar("T")
-
-
-class Firings(NamedTuple):
-    """How often a rule has fired since the last play, and how often it still can in the phase that plays.
-
-    `left` is None if nothing bounds it, or its phase does not play.
-    """
-
-    times: int
-    left: int | None
 
 
 class Bridge(Driving):
@@ -76,6 +61,7 @@ class Bridge(Driving):
         self.waited_for = 0  # how many predicates are being waited for
         self.shutting = False  # it says goodbye to its clients, and closes
         self.stopped = False  # nothing more will happen
+        self.used = False  # a client has connected since its start
         self._ids = itertools.count(1)
         self._uid = os.urandom(4).hex()
         self._refused_with: tuple[Action, ...] | None = None  # the steps of the last script at connect
@@ -164,7 +150,7 @@ class Bridge(Driving):
 
     def listen(self, sock: socket.socket) -> None:
         """Accept the clients of this socket."""
-        self.stopped = self.shutting = False
+        self.stopped = self.shutting = self.used = False
         self.lingering = listener.LingeringClose(self.loop, self.heard_after)
         self.port = self.engine.port = sock.getsockname()[1]
         self.ports.add(self.port)
@@ -173,6 +159,14 @@ class Bridge(Driving):
         else:
             self._note_play()
         self.listener = self.new_listener(sock)  # last: a client may wait already
+
+    def close_unused(self) -> bool:
+        """Listen no more, in any thread. True if that was all: nobody has connected, and nothing waits for the loop."""
+        if not polls_on(self.loop):
+            return False
+        self.listener.close()
+        self.stopped = not (self.used or self.tasks or self.waited_for or self._alarm)
+        return self.stopped
 
     async def shut(self) -> None:
         """Say goodbye to the clients, and close everything."""
@@ -277,38 +271,11 @@ class Bridge(Driving):
             "play", played.name, protocol=played.protocol, tls=self.tls, toml=played.text, knobs=dict(played.knobs)
         )
 
-    # ---- looking back ----------------------------------------------------------------------------
-
-    def explain(self, exchange: Exchange) -> list[Explanation]:
-        """See `Fake.explain`. For any thread."""
-        if exchange.connection.journal is not self.journal:
-            raise ValueError(f"the exchange is one of {exchange.connection.server}, not of {self.journal.server}")
-        if not any(exchange is one for one in self.journal.since_play()):
-            raise ValueError("the exchange is from before the last play or reset, or the journal has dropped it")
-        if not exchange._decision:
-            return []
-        if not self.sharing.can_explain:
-            raise ValueError("a shared service keeps no record of what its replicas decided, so it explains nothing")
-        found = self._read(lambda: self.engine.explain(exchange._decision, exchange.moment))
-        if found is None:
-            most = f"its last {DECISIONS:,} calls, and no more than {FACTS // 2**20} MiB of what clients said"
-            raise ValueError(f"the exchange is too long ago: the engine remembers {most}")
-        return found
-
-    def firings(self) -> dict[str, Firings]:
-        """See `Fake.fired`. For any thread."""
-        left = self._read(self.engine.left)
-        fired = Counter(x.rule for x in self.journal.since_play() if x.rule is not None and not x.stopped)
-        return {path: Firings(fired[path], left.get(path)) for path in self.scenario.by_path()}
-
-    def _read(self, work: Callable[[], T]) -> T:
-        """The result of `work`, done in the loop's thread where there is one."""
-        return self.runner.call(work) if self.running else work()
-
     # ---- accepting -------------------------------------------------------------------------------
 
     def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """A client has connected: decide, then turn it away or build a session for it."""
+        self.used = True
         try:
             self._receive(sock, address)
         except Exception as error:

@@ -5,22 +5,43 @@ The engine has no clock. Where it is due, an alarm wakes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
+from notnow.bounds import DECISIONS, FACTS
 from notnow.clock import Cancellable
 from notnow.engine.actions import Script
 from notnow.engine.engine import Engine
 from notnow.engine.events import Event, Tick
-from notnow.journal import Recorder
+from notnow.engine.trail import Explanation
+from notnow.journal import Exchange, Journal, Recorder
+from notnow.language.scenario import Scenario
 from notnow.servers.base.services import LoopServices
 from notnow.servers.base.session import Session
+from notnow.servers.base.sharing import Sharing
+
+T = TypeVar("T")
+
+
+class Firings(NamedTuple):
+    """How often a rule has fired since the last play, and how often it still can in the phase that plays.
+
+    `left` is None if nothing bounds it, or its phase does not play.
+    """
+
+    times: int
+    left: int | None
 
 
 class Driving(LoopServices):
     """The engine of one fake, with its alarm."""
 
+    scenario: Scenario
     engine: Engine
+    sharing: Sharing
     recorder: Recorder
+    journal: Journal
     sessions: Mapping[str, Session]  # by the ids of their connections
     _alarm: Cancellable | None = None
     _alarm_at: float | None = None
@@ -93,3 +114,31 @@ class Driving(LoopServices):
     def _tick(self) -> None:
         self._alarm = self._alarm_at = None
         self.feed(Tick())
+
+    # ---- looking back ----------------------------------------------------------------------------
+
+    def explain(self, exchange: Exchange) -> list[Explanation]:
+        """See `Fake.explain`. For any thread."""
+        if exchange.connection.journal is not self.journal:
+            raise ValueError(f"the exchange is one of {exchange.connection.server}, not of {self.journal.server}")
+        if not any(exchange is one for one in self.journal.since_play()):
+            raise ValueError("the exchange is from before the last play or reset, or the journal has dropped it")
+        if not exchange._decision:
+            return []
+        if not self.sharing.can_explain:
+            raise ValueError("a shared service keeps no record of what its replicas decided, so it explains nothing")
+        found = self._read(lambda: self.engine.explain(exchange._decision, exchange.moment))
+        if found is None:
+            most = f"its last {DECISIONS:,} calls, and no more than {FACTS // 2**20} MiB of what clients said"
+            raise ValueError(f"the exchange is too long ago: the engine remembers {most}")
+        return found
+
+    def firings(self) -> dict[str, Firings]:
+        """See `Fake.fired`. For any thread."""
+        left = self._read(self.engine.left)
+        fired = Counter(x.rule for x in self.journal.since_play() if x.rule is not None and not x.stopped)
+        return {path: Firings(fired[path], left.get(path)) for path in self.scenario.by_path()}
+
+    def _read(self, work: Callable[[], T]) -> T:
+        """The result of `work`, done in the loop's thread where there is one."""
+        return self.runner.call(work) if self.running else work()

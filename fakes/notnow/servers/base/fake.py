@@ -22,7 +22,8 @@ from notnow.journal import Entry, Exchange, Journal
 from notnow.language import catalogue
 from notnow.language.scenario import Scenario
 from notnow.servers.base import async_libraries, guests
-from notnow.servers.base.bridge import PATIENCE, Bridge, Firings
+from notnow.servers.base.bridge import PATIENCE, Bridge
+from notnow.servers.base.driving import Firings
 from notnow.servers.base.options import Options
 from notnow.servers.base.services import START
 from notnow.servers.base.stopping import end_all, stop_all, undisturbed

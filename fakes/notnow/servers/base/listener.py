@@ -8,6 +8,7 @@ HTTP; SMTP and FTP clients lose their 421 in the same way.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import errno
@@ -19,7 +20,7 @@ from typing import Any, Protocol
 
 from notnow.errors import StartError
 from notnow.journal import Connection
-from notnow.servers.base.runner import begin_to_read
+from notnow.servers.base.runner import begin_to_read, end_reading
 from notnow.servers.base.transport import tells_once
 
 LINGER = 2.0  # real seconds that a refused client has to read the reply and close, after the last byte that it sent
@@ -123,9 +124,15 @@ class Listener:
         self._queue = 0  # batches that wait to be handed over
         self._turns = UVLOOP_TURNS if tells_once(loop) else TURNS
         self._family = IPV4 if len(sock.getsockname()) == 2 else IPV6
+        self._turn = _thread.RLock()  # held while it accepts, and while it closes
         begin_to_read(loop, sock, self._ready)
 
     def _ready(self) -> None:
+        with self._turn:
+            self._take()
+
+    def _take(self) -> None:
+        """Accept those that wait."""
         batch: list[tuple[socket.socket, tuple[str, int]]] = []
         for _ in range(BACKLOG):
             try:
@@ -172,13 +179,17 @@ class Listener:
                 self._accepted(sock, address)
 
     def close(self) -> None:
-        """Stop listening; reset connections that have not been handed over. The second time, nothing happens."""
-        if self._sock.fileno() >= 0:
-            self._loop.remove_reader(self._sock.fileno())
-        self._sock.close()
-        for sock in self._new:
-            reset(sock)
-        self._new.clear()
+        """Stop listening; reset connections that have not been handed over. The second time, nothing happens.
+
+        For any thread if the loop `polls_on`: once it returns, nobody is accepted any more.
+        """
+        with self._turn:
+            if self._sock.fileno() >= 0:
+                end_reading(self._loop, self._sock)
+            self._sock.close()
+            for sock in self._new:
+                reset(sock)
+            self._new.clear()
 
 
 class LingeringClose:

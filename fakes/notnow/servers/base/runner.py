@@ -99,6 +99,14 @@ class _Loop(asyncio.SelectorEventLoop):
         key.data[0].cancel()
         return True
 
+    def forget(self, fd: int) -> bool:
+        """Stop to watch a reader whose callback may be under way in this very moment. False if there is no such reader alone."""
+        key = self._polling.get_map().get(fd)
+        if key is None or key.events != EVENT_READ:
+            return False
+        self._polling.unregister(fd)
+        return True
+
     def add_writer(self, fd: Any, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
         super().add_writer(number(fd), callback, *args)
 
@@ -106,15 +114,26 @@ class _Loop(asyncio.SelectorEventLoop):
         return super().remove_writer(number(fd))
 
 
+def polls_on(loop: asyncio.AbstractEventLoop) -> bool:
+    """True if any thread may have this loop begin or end to watch a socket, and need not wake it."""
+    return POLLS_ON and isinstance(loop, _Loop)
+
+
 def begin_to_read(loop: asyncio.AbstractEventLoop, sock: socket.socket, callback: Callable[[], object]) -> None:
-    """`loop.add_reader` from any thread. Where the loop polls with epoll, it is not woken: the kernel takes new sockets meanwhile.
+    """`loop.add_reader` from any thread. Where the loop `polls_on`, it is not woken.
 
     The thread that has woken another waits for the interpreter until that one has done its turn, on a busy machine for long.
     """
-    if isinstance(loop, _Loop) and POLLS_ON:
+    if polls_on(loop):
         loop.add_reader(sock.fileno(), callback)
     else:
         loop.call_soon_threadsafe(_read, loop, sock, callback)
+
+
+def end_reading(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    """`loop.remove_reader`; from any thread if the loop `polls_on`. It may be about to call the callback once more."""
+    if not isinstance(loop, _Loop) or not loop.forget(sock.fileno()):
+        loop.remove_reader(sock.fileno())
 
 
 def _read(loop: asyncio.AbstractEventLoop, sock: socket.socket, callback: Callable[[], object]) -> None:

@@ -30,6 +30,7 @@ class Bridge(Timed, Protocol):
     def sessions(self) -> Mapping[str, object]: ...
     @property
     def runner(self) -> Runner: ...
+    def close_unused(self) -> bool: ...
     async def shut(self) -> None: ...
     def leave(self) -> None: ...
     def failed(self, error: BaseException, /) -> None: ...
@@ -91,7 +92,8 @@ def end_all(fakes: Iterable[Fake]) -> None:
     """End those of these fakes that run, and raise none of their errors. A Ctrl-C does not interrupt it."""
     running = [fake for fake in fakes if fake.running]
     if (runner := _keeper(running)) is not None:
-        runner.run_in_peace(_end_in_loop(running))
+        if left := [fake for fake in running if not _ended_unused(fake)]:
+            runner.run_in_peace(_end_in_loop(left))
     elif running:
         undisturbed(running, lambda: _end(running))
 
@@ -118,6 +120,15 @@ def _keeper(fakes: Sequence[Fake]) -> Runner | None:
 def _end(fakes: Sequence[Fake]) -> None:
     _sign_off(fakes)
     close_all([fake._bridge for fake in fakes])
+
+
+def _ended_unused(fake: Fake) -> bool:
+    """End a fake that no client has found, here: wherever a Ctrl-C comes, it can be ended once more. False for any other."""
+    if not fake._bridge.close_unused():
+        return False
+    _sign_off([fake])
+    fake._bridge.leave()
+    return True
 
 
 async def _end_in_loop(fakes: Sequence[Fake]) -> None:

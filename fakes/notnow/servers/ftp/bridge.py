@@ -66,6 +66,11 @@ class FileBridge(Bridge):
         self.drains = LingeringClose(self.loop, lambda _record, _data: None)
         super().listen(sock)
 
+    def close_unused(self) -> bool:
+        if unused := super().close_unused():
+            self.files.release()
+        return unused
+
     async def shut(self) -> None:
         await super().shut()
         self.drains.close()

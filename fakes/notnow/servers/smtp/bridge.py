@@ -71,6 +71,9 @@ class MailBridge(Bridge):
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the journal with it
             self.loop.call_soon_threadsafe(self.recorder.mark, "forward", said)
 
+    def close_unused(self) -> bool:
+        return self._forwarder is None and super().close_unused()
+
     async def shut(self) -> None:
         await super().shut()
         if (forwarder := self._forwarder) is not None:
