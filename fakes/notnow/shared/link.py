@@ -156,8 +156,13 @@ class Link:
         return int(count) > 0
 
     def knock(self) -> None:
-        """See whether Redis answers, on a new connection: its name may lead to another machine by now. Raises `Lost`."""
-        self.redis.connection_pool.disconnect(inuse_connections=False)
+        """See whether Redis answers, on a new connection: its name may lead to another machine by now. Raises `Lost`.
+
+        A pool of its own keeps out those connections that are in use, and would come back.
+        """
+        old = self.redis.connection_pool
+        self.redis.connection_pool = type(old)(old.connection_class, old.max_connections, **old.connection_kwargs)
+        old.disconnect(inuse_connections=False)
         self.redis.ping()
 
     def listen(self) -> PubSub:
