@@ -71,6 +71,8 @@ def test_an_app_and_an_upstream_are_one_too_many() -> None:
 def test_options_are_for_their_protocol() -> None:
     with pytest.raises(ScenarioError, match="'upstream' is no option of smtp servers"):
         FakeSMTP(upstream="http://127.0.0.1:8000")
+    with pytest.raises(ScenarioError, match="'upstrem' is no option of smtp servers"):
+        FakeSMTP("", upstrem="http://127.0.0.1:8000")
     with pytest.raises(ScenarioError, match="'forward' is no option of http servers"):
         FakeHTTP(forward="smtp://127.0.0.1:1025")
     with pytest.raises(ScenarioError, match="forward is 1025; allowed: a URL"):

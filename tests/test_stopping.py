@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import random
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -19,7 +21,7 @@ from notnow.cli._serving import Feed, ServingTerms, serving
 from notnow.cli._targets import Target
 from notnow.clock import AdjustableClock, Stamps
 from notnow.errors import FakeError
-from notnow.servers.base import bridge, listener, services
+from notnow.servers.base import bridge, listener, runner, services
 from notnow.servers.base.fake import Fake
 from notnow.servers.base.polling import POLLS_ON
 from notnow.servers.base.runner import Runner, polls_on
@@ -293,3 +295,69 @@ def test_what_failed_in_the_loop_of_an_unused_fake_is_raised(keeper: Runner) -> 
     keeper.errors.append(RuntimeError("ours"))
     with pytest.raises(FakeError, match="ours"):
         fake.stop()
+
+
+def test_clients_that_are_being_let_in_as_a_kept_fake_stops_are_told(
+    keeper: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that stops it closes its port, and leaves those whom the loop has accepted to the loop."""
+    fake = kept(FakeSMTP(), keeper)
+    receive, came = fake._bridge._receive, iter(range(4))
+    blocked, inside, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(*given: Any) -> None:
+        if next(came) == 1:
+            inside.set()
+            go_on.wait(PATIENCE)
+        receive(*given)
+
+    monkeypatch.setattr(fake._bridge, "_receive", slowly)
+    with ExitStack() as stack:
+        stack.callback(go_on.set)
+        first = stack.enter_context(socket.create_connection((fake.host, fake.port), timeout=PATIENCE))
+        assert first.recv(512)
+        keeper.loop.call_soon_threadsafe(blocked.wait, PATIENCE)
+        more = [stack.enter_context(socket.create_connection((fake.host, fake.port), PATIENCE)) for _ in range(3)]
+        blocked.set()
+        assert inside.wait(PATIENCE)
+        assert not fake._bridge.close_unused()
+        go_on.set()
+        fake.stop()
+        assert all(told(fake, sock) for sock in (first, *more))
+    assert [connection.ended_by for connection in fake.journal.connections] == ["fake"] * 4
+
+
+def test_a_kept_fake_does_not_wait_without_end_for_code_that_its_loop_calls(
+    keeper: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = kept(FakeSMTP(), keeper)
+    receive, inside, go_on = fake._bridge._receive, threading.Event(), threading.Event()
+
+    def slowly(*given: Any) -> None:
+        inside.set()
+        go_on.wait(PATIENCE)
+        receive(*given)
+
+    monkeypatch.setattr(fake._bridge, "_receive", slowly)
+    with socket.create_connection((fake.host, fake.port), timeout=PATIENCE):
+        assert inside.wait(PATIENCE)
+        with monkeypatch.context() as hasty, pytest.raises(TimeoutError, match="is something blocking it"):
+            hasty.setattr(runner, "PATIENCE", 0.1)
+            fake.stop()
+        go_on.set()
+        fake.stop()
+    assert not fake.running
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_does_not_take_the_clients_of_its_parents_fake(keeper: Runner) -> None:
+    fake = kept(FakeSMTP(), keeper)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: fork() in a process with threads
+        pid = os.fork()
+    if not pid:
+        os._exit(fake._bridge.close_unused())
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    with socket.create_connection((fake.host, fake.port), timeout=PATIENCE) as sock:
+        assert sock.recv(512).startswith(b"220")
+    fake.stop()

@@ -61,7 +61,6 @@ class Bridge(Driving):
         self.waited_for = 0  # how many predicates are being waited for
         self.shutting = False  # it says goodbye to its clients, and closes
         self.stopped = False  # nothing more will happen
-        self.used = False  # a client has connected since its start
         self._ids = itertools.count(1)
         self._uid = os.urandom(4).hex()
         self._refused_with: tuple[Action, ...] | None = None  # the steps of the last script at connect
@@ -150,7 +149,7 @@ class Bridge(Driving):
 
     def listen(self, sock: socket.socket) -> None:
         """Accept the clients of this socket."""
-        self.stopped = self.shutting = self.used = False
+        self.stopped = self.shutting = False
         self.lingering = listener.LingeringClose(self.loop, self.heard_after)
         self.port = self.engine.port = sock.getsockname()[1]
         self.ports.add(self.port)
@@ -162,10 +161,10 @@ class Bridge(Driving):
 
     def close_unused(self) -> bool:
         """Listen no more, in any thread. True if that was all: nobody has connected, and nothing waits for the loop."""
-        if not polls_on(self.loop):
+        own = self.runner.pid == os.getpid()  # a forked child shares the epoll of its parent
+        if not (own and polls_on(self.loop) and isinstance(self.listener, listener.Listener)):
             return False
-        self.listener.close()
-        self.stopped = not (self.used or self.tasks or self.waited_for or self._alarm)
+        self.stopped = self.listener.end() and not (self.tasks or self.waited_for or self._alarm)
         return self.stopped
 
     async def shut(self) -> None:
@@ -275,7 +274,6 @@ class Bridge(Driving):
 
     def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """A client has connected: decide, then turn it away or build a session for it."""
-        self.used = True
         try:
             self._receive(sock, address)
         except Exception as error:

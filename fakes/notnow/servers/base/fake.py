@@ -64,7 +64,7 @@ class Fake(Assertions):
     def _resolve(self, scenario: str | Path | Scenario | None, values: Mapping[str, Any]) -> Scenario:
         if isinstance(scenario, Scenario):
             found = scenario.with_knobs(**values)
-        elif scenario is None and values:
+        elif not scenario and values:
             raise ScenarioError([_for_no_scenario(self.protocol, next(iter(values)), self._option_names)])
         elif not scenario:
             found = catalogue.healthy(self.protocol)

@@ -124,19 +124,17 @@ class Listener:
         self._queue = 0  # batches that wait to be handed over
         self._turns = UVLOOP_TURNS if tells_once(loop) else TURNS
         self._family = IPV4 if len(sock.getsockname()) == 2 else IPV6
-        self._turn = _thread.RLock()  # held while it accepts, and while it closes
+        self._used = False  # somebody has been accepted
+        self._turn = _thread.RLock()  # held while it uses its socket, and never while it calls anybody
         begin_to_read(loop, sock, self._ready)
 
     def _ready(self) -> None:
-        with self._turn:
-            self._take()
-
-    def _take(self) -> None:
-        """Accept those that wait."""
         batch: list[tuple[socket.socket, tuple[str, int]]] = []
         for _ in range(BACKLOG):
             try:
-                sock, address = accept(self._sock, self._family)
+                with self._turn:
+                    sock, address = accept(self._sock, self._family)
+                    self._used = True
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                 break
             except OSError:
@@ -163,14 +161,16 @@ class Listener:
         self._hand_over(batch)
 
     def _pause(self) -> None:
-        if self._sock.fileno() < 0:  # what was accepted has ended the fake
-            return
-        self._loop.remove_reader(self._sock.fileno())
+        with self._turn:
+            if self._sock.fileno() < 0:  # closed meanwhile
+                return
+            self._loop.remove_reader(self._sock.fileno())
         self._loop.call_later(PAUSE, self._resume)
 
     def _resume(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._loop.add_reader(self._sock.fileno(), self._ready)
+        with self._turn:
+            if self._sock.fileno() >= 0:
+                self._loop.add_reader(self._sock.fileno(), self._ready)
 
     def _hand_over(self, batch: list[tuple[socket.socket, tuple[str, int]]]) -> None:
         for sock, address in batch:
@@ -179,17 +179,19 @@ class Listener:
                 self._accepted(sock, address)
 
     def close(self) -> None:
-        """Stop listening; reset connections that have not been handed over. The second time, nothing happens.
+        """Stop listening; reset connections that have not been handed over. The second time, nothing happens."""
+        self.end()
+        for sock in self._new:
+            reset(sock)
+        self._new.clear()
 
-        For any thread if the loop `polls_on`: once it returns, nobody is accepted any more.
-        """
+    def end(self) -> bool:
+        """Accept nobody from now on; for any thread if the loop `polls_on`. True if nobody has ever been accepted."""
         with self._turn:
             if self._sock.fileno() >= 0:
                 end_reading(self._loop, self._sock)
             self._sock.close()
-            for sock in self._new:
-                reset(sock)
-            self._new.clear()
+            return not self._used
 
 
 class LingeringClose:

@@ -154,7 +154,7 @@ class Runner:
     _guard: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, kind: str = "asyncio") -> None:
-        self.kind = kind
+        self.kind, self.pid = kind, os.getpid()
         self.users = 0
         self.errors: list[BaseException] = []
         self.hosts: list[guests.Tell] = []  # how to tell the fakes that call user code of its errors
