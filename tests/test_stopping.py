@@ -21,6 +21,7 @@ from notnow.cli._serving import Feed, ServingTerms, serving
 from notnow.cli._targets import Target
 from notnow.clock import AdjustableClock, Stamps
 from notnow.errors import FakeError
+from notnow.journal import Entry
 from notnow.servers.base import bridge, listener, runner, services
 from notnow.servers.base.fake import Fake
 from notnow.servers.base.polling import POLLS_ON
@@ -361,3 +362,27 @@ def test_a_forked_child_does_not_take_the_clients_of_its_parents_fake(keeper: Ru
     with socket.create_connection((fake.host, fake.port), timeout=PATIENCE) as sock:
         assert sock.recv(512).startswith(b"220")
     fake.stop()
+
+
+@pytest.mark.parametrize("kind", ["kept", "other"])
+def test_a_fake_that_its_own_thread_cannot_stop_goes_on(kind: str, keeper: Runner) -> None:
+    fake, errors = FakeSMTP(), list[BaseException]()
+
+    def stop(_entry: Entry) -> None:
+        try:
+            fake.stop()
+        except RuntimeError as error:
+            errors.append(error)
+
+    with kept(fake, keeper) if kind == "kept" else fake:
+        unsubscribe = fake.journal.subscribe(stop)
+        with socket.create_connection((fake.host, fake.port), timeout=PATIENCE) as sock:
+            assert sock.recv(512)
+            fake.wait_for(lambda _: errors)
+            unsubscribe()
+            assert fake.running
+            assert "would wait for itself" in str(errors[0])
+            fake.stop()
+            assert told(fake, sock)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((fake.host, fake.port), timeout=PATIENCE)

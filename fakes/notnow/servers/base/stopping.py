@@ -118,6 +118,8 @@ def _keeper(fakes: Sequence[Fake]) -> Runner | None:
 
 
 def _end(fakes: Sequence[Fake]) -> None:
+    if any(fake._bridge.runner.is_current for fake in fakes):  # in a listener, say: all go on
+        raise RuntimeError("a fake cannot be stopped in the fakes' own thread: it would wait for itself")
     _sign_off(fakes)
     close_all([fake._bridge for fake in fakes])
 
