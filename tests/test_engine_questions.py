@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from notnow.engine import deciding
+from notnow.engine.compiling import compile_phases
 from notnow.engine.engine import Engine
 from notnow.engine.events import Event
 from notnow.engine.questions import Candidate, Question, size_of
@@ -18,6 +19,12 @@ from notnow.language.condition import Owners
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
 from playbook import BYE, NO, Asked, Closed, Ended, Leaving, Opened, document, phase, rule
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked_before() -> None:
+    """Engines that play the same scenario share its plans, and what was asked of them."""
+    compile_phases.cache_clear()
 
 
 def scenario_of(rules: list[dict[str, Any]]) -> Scenario | None:
@@ -187,6 +194,16 @@ def test_long_facts_are_not_remembered_as_clients_could_fill_the_memory_with_the
     engine.feed(Opened("p"), 0.0)
     found = [script.rule for script in engine.feed(Asked("p", "mail", sender=sender), 0.0)]
     assert (found, questions(engine)) == (["phase[0].rule[0]"], remembered)
+
+
+def test_engines_that_play_the_same_scenario_share_what_was_asked() -> None:
+    text = document(rule("mail", reply=NO, where={"sender": "*@x"}))
+    one, other = Engine(loads(text)), Engine(loads(text))
+    for conn, engine in (("p", one), ("q", other)):
+        engine.feed(Opened(conn), 0.0)
+        assert [script.rule for script in engine.feed(Asked(conn, "mail", sender="a@x"), 0.0)] == ["phase[0].rule[0]"]
+    assert one.progress.phase is other.progress.phase
+    assert questions(one) == 1
 
 
 def test_nor_are_many_recipients_however_short() -> None:
