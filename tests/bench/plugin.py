@@ -33,6 +33,7 @@ import contextlib, gc, io, json, statistics, sys, time
 import pytest
 
 def start(*off):
+    gc.collect()  # the garbage of the run before is not this one's
     begun = time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
         pytest.main([*sys.argv[1:], *off])
@@ -42,9 +43,13 @@ gc.collect()  # what pytest's own import has left
 seen, begun = set(sys.modules), time.process_time()
 import notnow.pytest_plugin
 took, modules = (time.process_time() - begun) * 1e3, sorted(set(sys.modules) - seen)
+OFF = ("-p", "no:notnow")
 start()
-pairs = [(start(), start("-p", "no:notnow")) for _ in range(15)]
-print(json.dumps({"import": took, "modules": modules, "hooks": statistics.median(a - b for a, b in pairs)}))
+differences = []
+for i in range(30):
+    took_by = {off: start(*off) for off in (((), OFF) if i % 2 else (OFF, ()))}
+    differences.append(took_by[()] - took_by[OFF])
+print(json.dumps({"import": took, "modules": modules, "hooks": statistics.median(differences)}))
 """
 
 
