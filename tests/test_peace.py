@@ -177,23 +177,28 @@ def test_a_blocked_loop_is_told_of_and_does_not_begin_later(runner, monkeypatch)
     assert not done
 
 
-@posix
-@pytest.mark.usefixtures("each_loop")
-@pytest.mark.parametrize("fake", ["FakeSMTP()", "FakeFTP()", "FakeHTTP(tls='none')"])
-def test_wherever_it_comes_nothing_is_left(fake):
-    """Thirty times, from a timer at moments drawn by a seed, in a process of its own."""
-    code = f"""
-import random, signal, sys, threading
+PRELUDE = """
+import gc, os, random, signal, sys, threading
 from notnow import FakeFTP, FakeHTTP, FakeSMTP
+from notnow.clock import ManualClock
 from notnow.servers.base.runner import Runner
 
 def press(*_):
     raise KeyboardInterrupt
 
+signal.signal(signal.SIGALRM, press)
+"""
+
+
+@posix
+@pytest.mark.usefixtures("each_loop")
+@pytest.mark.parametrize("fake", ["FakeSMTP()", "FakeFTP()", "FakeHTTP(tls='none')"])
+def test_wherever_it_comes_nothing_is_left(fake):
+    """Thirty times, from a timer at moments drawn by a seed, in a process of its own."""
+    code = f"""{PRELUDE}
 with {fake}:
     pass
 work = threading.get_ident  # Python looks for signals behind a call of C, and as a function of Python begins
-signal.signal(signal.SIGALRM, press)
 threads, draw, hits = threading.active_count(), random.Random(1), 0
 for _ in range(600):
     try:
@@ -219,22 +224,13 @@ assert threading.active_count() == threads, threading.enumerate()
 @pytest.mark.parametrize("fake", ["FakeSMTP(clock=ManualClock())", "FakeFTP()", "FakeHTTP(tls='none')"])
 def test_wherever_it_comes_amid_the_start_of_a_fixture_nothing_is_left(fake):
     """Such a fake starts in this thread, since somebody keeps its runner. Two hundred times, at moments drawn by a seed."""
-    code = f"""
-import gc, os, random, signal, threading
-from notnow import FakeFTP, FakeHTTP, FakeSMTP
-from notnow.clock import ManualClock
-from notnow.servers.base.runner import Runner
-
-def press(*_):
-    raise KeyboardInterrupt
-
+    code = f"""{PRELUDE}
 def opened():
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
 threads = threading.active_count()
 runner = Runner.acquire()
-signal.signal(signal.SIGALRM, press)
 draw, hits, before = random.Random(1), 0, None
 for _ in range(4000):
     fake = {fake}

@@ -112,9 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _chosen_seed(config: pytest.Config) -> int:
-    worker = getattr(
-        config, "workerinput", None
-    )  # pytest-xdist: every worker uses the controller's seed (`pytest_workers`)
+    worker = getattr(config, "workerinput", None)  # pytest-xdist: each worker uses its controller's seed
     if worker is not None:
         return int(worker["notnow_seed"])
     given = config.getoption("notnow_seed") or config.getini("notnow_seed")
@@ -272,7 +270,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     problems = list(dict.fromkeys(problems))
     if not hasattr(config, "workerinput"):
         raise pytest.UsageError("\n".join(problems))
-    config.workeroutput["notnow_problems"] = problems  # type: ignore[attr-defined]
+    config.workeroutput[pytest_run.PROBLEMS] = problems  # type: ignore[attr-defined]
     items.clear()
 
 

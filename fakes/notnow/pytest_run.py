@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 KEPT = 20  # the most stopped fakes of a test that its report keeps
 
+PROBLEMS = "notnow_problems"  # where a worker of pytest-xdist puts those of its markers, for the controller
+
 SEED = pytest.StashKey[int]()
 ENVIRONMENT: pytest.StashKey[RunEnvironment] = pytest.StashKey()
 # Of a test, as long as it runs:

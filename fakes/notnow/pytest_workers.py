@@ -19,5 +19,5 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    if problems := getattr(node, "workeroutput", {}).get("notnow_problems"):
+    if problems := getattr(node, "workeroutput", {}).get(pytest_run.PROBLEMS):
         raise pytest.UsageError("\n".join(problems))

@@ -125,14 +125,14 @@ class Listener:
         self._turns = UVLOOP_TURNS if tells_once(loop) else TURNS
         self._family = IPV4 if len(sock.getsockname()) == 2 else IPV6
         self._used = False  # somebody has been accepted
-        self._turn = _thread.RLock()  # held while it uses its socket, and never while it calls anybody
+        self._guard = _thread.RLock()  # held while it uses its socket, and never while it calls anybody
         begin_to_read(loop, sock, self._ready)
 
     def _ready(self) -> None:
         batch: list[tuple[socket.socket, tuple[str, int]]] = []
         for _ in range(BACKLOG):
             try:
-                with self._turn:
+                with self._guard:
                     sock, address = accept(self._sock, self._family)
                     self._used = True
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
@@ -161,14 +161,14 @@ class Listener:
         self._hand_over(batch)
 
     def _pause(self) -> None:
-        with self._turn:
+        with self._guard:
             if self._sock.fileno() < 0:  # closed meanwhile
                 return
             self._loop.remove_reader(self._sock.fileno())
         self._loop.call_later(PAUSE, self._resume)
 
     def _resume(self) -> None:
-        with self._turn:
+        with self._guard:
             if self._sock.fileno() >= 0:
                 self._loop.add_reader(self._sock.fileno(), self._ready)
 
@@ -187,7 +187,7 @@ class Listener:
 
     def end(self) -> bool:
         """Accept nobody from now on; for any thread if the loop `polls_on`. True if nobody has ever been accepted."""
-        with self._turn:
+        with self._guard:
             if self._sock.fileno() >= 0:
                 end_reading(self._loop, self._sock)
             self._sock.close()
